@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
@@ -44,6 +45,10 @@ class MockError(Exception):
         self.status = status
         self.code = code
         self.reason = reason or message
+
+
+__tracebackhide__ = methodcaller("errisinstance", (MockError, TimeoutError))
+"""Makes pytest show the line of the test, and not those of this module and of others that import this."""
 
 
 class Control:
@@ -83,6 +88,20 @@ class Control:
         response there, and return the number of bytes. `timeout` is in seconds for each read and write; None waits
         without limit. Raise MockError.
         """
+        try:
+            return self._call(method, path, body, content, into, timeout)
+        except MockError as error:
+            raise error.with_traceback(None)  # noqa: B904  # pytest would show the frames of contextlib in it
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        content: tuple[str, bytes | IO[bytes]] | None,
+        into: IO[bytes] | None,
+        timeout: float | None,
+    ) -> Any:
         with self._exchange(method, path, body, content, timeout) as response:
             if into is not None:
                 size = 0
@@ -284,7 +303,7 @@ def _length(content: bytes | IO[bytes]) -> dict[str, str]:
 def reason(error: Exception) -> str:
     """Return why a connection failed, without the names of Python's exceptions."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        return f"its certificate is not trusted: {error.verify_message}; set SSL_CERT_FILE to it, or to that of its CA"
     if isinstance(error, TimeoutError):
         return "no response in time"
     if isinstance(error, ssl.SSLError):

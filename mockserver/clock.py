@@ -77,9 +77,9 @@ class Clock:
         return Clock(self.at(wall) + seconds, wall, self.rate)
 
 
-_UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-_SIMPLE = re.compile(r"(?:\d+(?:\.\d+)?[wdhms])+", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d+)?)([wdhms])", re.ASCII)
+_UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_SIMPLE = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[wdhms]))+", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[wdhms])", re.ASCII)
 _ISO = re.compile(
     r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?"
     r"(?:T(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?",

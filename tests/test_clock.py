@@ -58,6 +58,8 @@ def test_the_wall_is_monotonic_when_the_systems_time_changes(monkeypatch: pytest
         ("+2d", 172_800),
         ("1w", 604_800),
         ("1.5s", 1.5),
+        ("50ms", 0.05),
+        ("1m500ms", 60.5),
         ("90", 90),
         ("PT20M", 1_200),
         ("P1DT2H", 93_600),

@@ -100,6 +100,7 @@ def test_a_world_can_be_created_forked_reset_and_deleted(world: World, client: C
     fork = f"{world.name}-fork"
     assert cells(client("world", "create", fork, "--fork-of", world.name).splitlines()[4])[1] == "1 (0 files)"
     assert client.json("world", "show", fork)["counts"]["containers"] == 1
+    assert "uploads     0 (0 parts)\n" in client("world", "show", fork)
     assert not client.json("world", "profile", "live", "--world", fork)["profile"]["created_at_expiry"]
     assert "already" in client.error("world", "create", fork)
     assert client("world", "delete", fork) == f"deleted: {fork}\n"

@@ -1196,6 +1196,11 @@ def test_no_column_overflows_at_any_window_width(dashboard: Dashboard, world: Wo
         wide = "found => found.filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.outerHTML)"
         shown = "main .rows:visible, main .rows:visible > li, main .rows .request:visible"
         assert dashboard.page.locator(shown).evaluate_all(wide) == [], path
+    for change, body in (("resume", None), ("scale", {"rate": 3600})):
+        dashboard.control("POST", f"/clock/{change}", json=body)
+        dashboard.open("containers")
+        dashboard.page.locator("main .list:visible > .rows > li").first.wait_for()
+        assert dashboard.page.locator("header").evaluate_all(wide) == [], change
 
 
 def test_an_empty_list_has_no_header_and_no_pager(dashboard: Dashboard, world: World) -> None:

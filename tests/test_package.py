@@ -100,6 +100,11 @@ def test_a_server_rejects_settings_together_with_options() -> None:
         serving.MockServer(settings.Settings(port=0), max_body=1)
 
 
+def test_a_server_rejects_a_setting_without_its_name() -> None:
+    with pytest.raises(TypeError, match="'live' is no Settings object; name the setting"):
+        serving.MockServer("live")  # type: ignore[arg-type]  # rejected
+
+
 USER_PROGRAM = """\
 from mockserver import MockServer, MockWorld, Server, Settings
 

@@ -269,6 +269,27 @@ def test_the_report_of_a_failed_test_shows_its_last_exchanges(pytester: pytest.P
     )
 
 
+def test_the_report_of_a_wrong_call_shows_the_line_of_the_test(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        def test_misspells_an_effect(openai_mock):
+            openai_mock.faults.add(eror="rate_limited")
+
+        def test_misspells_a_duration(openai_mock):
+            openai_mock.clock.advance("5 minutes")
+
+        def test_waits_for_nothing(openai_mock):
+            openai_mock.journal.wait(timeout=0)
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=3)
+    shown = re.findall(r"^(\S+\.py):\d+: \w+", result.stdout.str(), re.MULTILINE)
+    assert shown == ["test_the_report_of_a_wrong_call_shows_the_line_of_the_test.py"] * 3, (
+        "no line of the mock's client"
+    )
+
+
 VERDICT_TESTS = """
 import pytest
 from application import HTTPError, call

@@ -846,6 +846,22 @@ def test_the_stream_of_a_cancelled_run_ends_at_the_cancellation(world: World) ->
     assert world.http.get(f"/responses/{id}?stream=true&starting_after={len(whole) - 1}").text == ""
 
 
+def test_a_stream_that_waits_for_a_frozen_clock_is_logged(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(streams, "PATIENCE_SECONDS", 0.0)
+    logged = threading.Event()
+    monkeypatch.setattr(caplog.handler, "emit", lambda record: (caplog.records.append(record), logged.set()))
+    world.freeze()
+    with background_run(world) as (id, rest):
+        assert logged.wait(30)
+        world.advance(60)
+        assert rest()[-1][0] == "response.completed"
+    assert caplog.records[0].getMessage() == (
+        f"the stream of {id} waits for the clock of world '{world.name}', which is frozen; advance it"
+    )
+
+
 def test_later_turns_do_not_include_items_after_a_cancellation(world: World) -> None:
     world.freeze()
     steps = [{"code": "1", "takes": "5s"}, {"say": "done", "takes": "5s"}]

@@ -113,9 +113,13 @@ def test_a_server_that_runs_cannot_be_started_again(server: MockServer) -> None:
     assert server.state()["version"]
 
 
-def test_a_server_that_was_not_started_has_no_worlds() -> None:
+def test_a_server_that_was_not_started_has_no_worlds_and_no_url() -> None:
     with pytest.raises(MockError, match="does not run yet; enter its `with` block first"):
         MockServer().world()
+    with pytest.raises(AttributeError, match="does not run yet; enter its `with` block first"):
+        print(MockServer().base_url)
+    with pytest.raises(AttributeError, match="no attribute 'bas_url'"):
+        print(MockServer().bas_url)  # type: ignore[attr-defined]  # type checkers find it
 
 
 def test_an_argument_wins_over_a_seed(server: MockServer) -> None:
@@ -689,6 +693,8 @@ def test_a_file_of_the_assistant_can_be_added(mock: MockWorld, client: openai.Op
     assert client.containers.files.retrieve(sized["id"], container_id=box.id).bytes == 4
     with pytest.raises(MockError, match="Container with id 'cntr_x' not found"):
         mock.add_assistant_file("cntr_x", "text.txt", "text")
+    with pytest.raises(MockError, match=r"Path\('plot.png'\) is not the content of a file; give text or bytes"):
+        mock.add_assistant_file(box.id, "plot.png", Path("plot.png"))  # type: ignore[arg-type]  # rejected
 
 
 def test_a_container_expires_on_demand(mock: MockWorld, client: openai.OpenAI) -> None:

@@ -112,8 +112,12 @@ def test_cli_commands_use_https(tls_server: MockServer, files: dict[str, Path]) 
     ):
         done = CliRunner().invoke(main.main, command, env={"SSL_CERT_FILE": str(files["ca"]), **environment})
         assert (done.exit_code, done.stderr) == (0, ""), command
-    for command in (["healthcheck", "--url", tls_server.url], ["healthcheck", "--port", port]):
-        assert CliRunner().invoke(main.main, command, env={"SSL_CERT_FILE": None}).exit_code == 1
+    for command, advice in (
+        (["healthcheck", "--url", tls_server.url], "set SSL_CERT_FILE"),
+        (["healthcheck", "--port", port], "has https:// in its URL"),
+    ):
+        done = CliRunner().invoke(main.main, command, env={"SSL_CERT_FILE": None})
+        assert (done.exit_code, advice in done.stderr) == (1, True), done.stderr
 
 
 INVALID_FILES = [

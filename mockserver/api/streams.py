@@ -6,6 +6,7 @@ until the world's clock has come to it.
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ MAX_POLLS = 2_000
 """How often all of them together look at it in a second. So the number of streams does not slow down other worlds."""
 MAX_DELTAS = 1_000
 """The most events into which one text is split: a word each, or several words of a long text."""
+PATIENCE_SECONDS = 5.0
+"""How long a stream in the background waits for a frozen clock before the log says so."""
 _TURN = 64
 """Events after which other requests get their turn, however fast the client reads."""
 _LARGE = 64 * 1024
@@ -36,6 +39,8 @@ _LARGE = 64 * 1024
 _PAD = 16
 """Deltas are padded to a multiple of so many characters (seen)."""
 _WORDS = re.compile(r"\s*\S+|\s+")
+
+log = logging.getLogger("mockserver")
 
 Event = dict[str, Any]
 
@@ -86,6 +91,7 @@ class Stream:
     async def _is_cancelled(self, exchange: Exchange, due: int) -> bool:
         """Wait until the world's clock has come to an instant. Returns whether the response was cancelled before."""
         context, cancelled, reached = self.context, False, False
+        begun, warned = stopwatch(), False
         while not (cancelled or reached):
             reached = context.world.now() >= due
             # A database that was closed, as others are used more, is not opened at each look: nobody wrote to it.
@@ -93,6 +99,13 @@ class Stream:
                 cancelled = await context.run(responses.is_cancelled, self.created.row.id, due)
             if not (cancelled or reached or await poll(exchange.connection)):
                 raise ClientGone
+            if not warned and context.world.clock.rate == 0 and stopwatch() - begun >= PATIENCE_SECONDS:
+                warned = True
+                log.warning(
+                    "the stream of %s waits for the clock of world '%s', which is frozen; advance it",
+                    self.created.row.id,
+                    exchange.world,
+                )
         await _turn(exchange)
         return cancelled
 

@@ -67,7 +67,7 @@ CALLBACKS: dict[str, Callback] = {"latency": _range, "rate_limit": _rate, "body"
 COMPLETIONS: dict[str, Completion] = {"operation": complete(operations), "error": complete(lambda: errors.CATALOGUE)}
 FLAGS = {"headers": "--answer-header"}
 """`--header` matches requests."""
-HELP = {"latency": " Write 2s, or 0.5s..2s.", "rate_limit": " Write 3/1m."}
+HELP = {"latency": " Write 200ms, 2s, or 0.5s..2s.", "rate_limit": " Write 3/1m."}
 """The form of a value whose description shows JSON."""
 
 

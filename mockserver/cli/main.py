@@ -212,7 +212,7 @@ def healthcheck(
                     return
             except (OSError, HTTPException) as error:
                 cause = getattr(error, "reason", None)
-                failures.append(f"{at} ({reason(cause) if isinstance(cause, Exception) else error})")
+                failures.append(f"{at} ({reason(cause if isinstance(cause, Exception) else error)})")
         if stopwatch() >= until:
             die(f"no healthy server at {' or '.join(failures)}; start one with: mockserver serve", FAILED)
         time.sleep(0.05)

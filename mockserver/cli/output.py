@@ -144,6 +144,7 @@ def world(url: str, state: models.WorldState) -> Iterator[str]:
 def _counted(counts: models.Counts) -> Iterator[tuple[str, object]]:
     yield "Files", counts["files"]
     yield "containers", f"{counts['containers']} ({_number(counts['container_files'], 'file')})"
+    yield "uploads", f"{counts['uploads']} ({_number(counts['upload_parts'], 'part')})"
     yield "skills", f"{counts['skills']} ({_number(counts['skill_versions'], 'version')})"
     yield "responses", counts["responses"]
     yield "answers", counts["answers"]

@@ -285,6 +285,8 @@ class MockServer(Server):
 
         `listening` are sockets to serve on: instead of one of its own, or if `options` name a host or port besides.
         """
+        if not isinstance(settings, Settings | None):
+            raise TypeError(f"{settings!r:.80} is no Settings object; name the setting: MockServer(profile='live')")
         if settings and options:
             raise TypeError(f"give either settings or {', '.join(options)}, not both")
         given: dict[str, Any] = {"port": 0, "host": "127.0.0.1", **options}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
 from mockserver import ids
 from mockserver.client import Control as Control
 from mockserver.client import MockError as MockError
+from mockserver.client import __tracebackhide__ as __tracebackhide__
 from mockserver.client import path_to, query, save, server_url
 from mockserver.control import models
 from mockserver.control.models import Change as Change
@@ -93,6 +94,14 @@ class Server:
     def _reach_own(self, url: str, settings: "Settings") -> None:
         """Call a server that this process started."""
         self._reach(url, settings.control_token, next(iter(settings.api_key), None), settings.tls_cert)
+
+    if not TYPE_CHECKING:  # with it, type checkers would accept any name
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain why a server that was not started has no URL."""
+            if name in ("url", "base_url", "control", "port", "mock"):
+                raise AttributeError("this server does not run yet; enter its `with` block first", name=name, obj=self)
+            return object.__getattribute__(self, name)
 
     def state(self) -> models.State:
         """Return `version`, `uptime_seconds`, `worlds` and more of the whole server."""
@@ -260,7 +269,10 @@ class MockWorld:
         """
         data = content.encode() if isinstance(content, str) else content
         fields = {"path": path, "source": "assistant", "bytes": "null" if bytes is None else str(bytes)}
-        type, body = form(fields, data)
+        try:
+            type, body = form(fields, data)
+        except TypeError:
+            raise MockError(f"{content!r:.80} is not the content of a file; give text or bytes") from None
         return cast(
             dict[str, Any], self.call("POST", path_to("containers", container_id, "files"), content=(type, body))
         )

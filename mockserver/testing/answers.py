@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack, cast
 
+from mockserver.client import __tracebackhide__ as __tracebackhide__
 from mockserver.client import path_to
 from mockserver.control.models import Answer
 from mockserver.testing.journal import Duration

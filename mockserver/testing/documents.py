@@ -8,6 +8,7 @@ from typing import Any
 
 from mockserver import ids
 from mockserver.client import MockError
+from mockserver.client import __tracebackhide__ as __tracebackhide__
 
 Seed = str | Path | Mapping[str, Any]
 """A seed file, a directory of seed files, or the contents of a seed file as a mapping."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict, Unpack, cast
 
+from mockserver.client import __tracebackhide__ as __tracebackhide__
 from mockserver.client import path_to
 from mockserver.control.models import Rule
 from mockserver.testing.journal import Duration

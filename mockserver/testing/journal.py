@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, TypedDict, Unpack, cast
 
 from mockserver.client import MockError, query
+from mockserver.client import __tracebackhide__ as __tracebackhide__
 from mockserver.clock import calendar, parse_duration
 from mockserver.control import models
 from mockserver.control.models import Exchange
