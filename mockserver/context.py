@@ -40,6 +40,8 @@ _FREE_ID = re.compile(ids.FREE)
 set_clock = Statement("UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate")
 LARGE = 64 * 1024
 """Bytes of a body, or characters that a rule works on, for which a thread costs little beside the work."""
+DROP_COSTS = 400
+"""Characters that are worked on in the time that it takes to drop a content."""
 RESERVED = 64
 """Ordinals that are reserved at once."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mockserver import bundles, errors, profiles
 from mockserver.bundles import Bundle
-from mockserver.context import Context
+from mockserver.context import DROP_COSTS, Context
 from mockserver.errors import APIError
 from mockserver.schema.containers import InlineSkill, SkillReference
 from mockserver.schema.contents import Content, disposition
@@ -386,6 +386,7 @@ def _make_default(tx: Transaction, version: tables.SkillVersion) -> None:
 
 def _delete(context: Context, tx: Transaction, skill: tables.Skill) -> None:
     digests = [row.digest for row in find_versions(tx, skill.id)]
+    context.expect(len(digests) * DROP_COSTS)
     _delete_versions.run(tx, skill_id=skill.id)
     context.delete(tx, listing, id=skill.id)
     context.world.contents.drop(tx, digests)

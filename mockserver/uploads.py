@@ -18,7 +18,7 @@ from itertools import islice
 
 from mockserver import errors, files, profiles
 from mockserver.clock import later
-from mockserver.context import Context, World
+from mockserver.context import DROP_COSTS, Context, World
 from mockserver.files import NewFile
 from mockserver.schema.contents import base_name
 from mockserver.schema.uploads import MAX_BYTES, CompleteUpload, CreateUpload, Upload, UploadPart
@@ -220,6 +220,7 @@ def _end_expired(context: Context, upload_id: str = "") -> None:
     expired = _expired.tuples(context.read, now=context.world.now(), id=upload_id, limit=ENDED_AT_ONCE)
     if ended := [id for (id,) in expired if id not in context.world.completing]:
         with context.write() as tx:
+            context.expect(sum(received(tx, id)[0] for id in ended) * DROP_COSTS)
             for id in ended:
                 _end(context, tx, id, "expired")
 
@@ -227,6 +228,7 @@ def _end_expired(context: Context, upload_id: str = "") -> None:
 def _end(context: Context, tx: Transaction, upload_id: str, status: str, file_id: str | None = None) -> None:
     """Give an upload its last status, and remove its parts."""
     digests = [part.digest for part in _parts.all(tx, upload_id=upload_id)]
+    context.expect(len(digests) * DROP_COSTS)
     _delete_parts.run(tx, upload_id=upload_id)
     _set_status.run(tx, id=upload_id, status=status, file_id=file_id)
     context.world.contents.drop(tx, digests)

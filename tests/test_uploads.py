@@ -146,6 +146,33 @@ def test_an_operation_ends_a_few_expired_uploads_and_the_one_in_its_path(
     assert world.http.post(f"/uploads/{expired[-1]}/cancel").status_code == 410, "it stays expired"
 
 
+@pytest.mark.parametrize("count", [1, 200])
+@pytest.mark.parametrize("ends", ["cancelled", "expired", "deleted skill"])
+def test_many_parts_and_versions_are_removed_in_a_thread(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, count: int, ends: str
+) -> None:
+    parts = [{"content": f"{n}"} for n in range(count)]
+    upload = {
+        "id": "upload_a",
+        "filename": "a.bin",
+        "created_at": "-61m" if ends == "expired" else "-1m",
+        "parts": parts,
+    }
+    manifests = [f"---\nname: a\ndescription: {n}\n---" for n in range(count)]
+    skill = {"id": "skill_a", "versions": [{"files": [{"path": "SKILL.md", "content": each}]} for each in manifests]}
+    ok(control.post("/place", json={"version": 1, "uploads": [upload], "skills": [skill]}))
+    threads: list[str] = []
+    drop = Contents.drop
+    monkeypatch.setattr(Contents, "drop", lambda *args: threads.append(threading.current_thread().name) or drop(*args))
+    if ends == "cancelled":
+        ok(world.http.post("/uploads/upload_a/cancel"))
+    elif ends == "expired":
+        create(world, 1)
+    else:
+        ok(world.http.delete("/skills/skill_a"))
+    assert [each == "mockserver" for each in threads] == [count == 1]
+
+
 def test_the_file_of_an_upload_expires_as_requested(world: World) -> None:
     world.freeze()
     batch = create(world, 0, purpose="batch")
