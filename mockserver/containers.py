@@ -92,7 +92,7 @@ def create_container(context: Context, body: CreateContainer, supplied: Supplied
 
 
 def add_container(
-    context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied = NOTHING, where: str = ""
+    context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied, where: str = ""
 ) -> tables.Container:
     """Create a container with copies of Files and with skills.
 

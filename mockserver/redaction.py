@@ -90,7 +90,7 @@ async def large_body_sent(body: bytes | bytearray) -> Sent:
     return Sent(size, hash(hashed.digest()), digest=hashed.hexdigest() if public else None)
 
 
-def form_sent(fields: Mapping[str, str], files: Sequence[tuple[str, int, str]], field: str = "file") -> Sent:
+def form_sent(fields: Mapping[str, str], files: Sequence[tuple[str, int, str]], field: str) -> Sent:
     """Describe a form and its files: the name, size and SHA-256 of each, which is empty if it was not read to its end.
     A form that can hold several shows them as `files`, else the one by its `field`."""
     shown = _redacted_form(fields, MAX_BODY)

@@ -11,9 +11,9 @@ _TEXTS = {"arguments", "code", "commands", "content", "input", "logs", "output",
 """Keys of items whose texts a model reads or writes. Bytes of files and images, ids and names do not count."""
 
 
-def characters(value: object, key: str = "content") -> int:
+def characters(value: object) -> int:
     """The characters of the texts in an item, a list or a text."""
-    count, left = 0, [(key, value)]
+    count, left = 0, [("content", value)]
     while left:
         key, value = left.pop()
         if isinstance(value, str):
