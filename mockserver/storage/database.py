@@ -62,7 +62,7 @@ FAILURES: tuple[type[Exception], ...] = (OSError, sqlite3.Error, Blocked)
 def failure(error: BaseException) -> str | None:
     """Return what failed: the disk, its space, its permissions, the number of open files. None for other errors."""
     if isinstance(error, Blocked):
-        return "another program keeps writing to the database"
+        return "a long change of this world, or another program, keeps writing to its database"
     if isinstance(error, sqlite3.Error):
         return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_FAILURES else None
     if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
