@@ -71,7 +71,9 @@ class Dashboard:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def open_view(self, name: str) -> None:
+        """Open a view, and wait until it has taken the place of the one before."""
         self.page.locator(f"nav [data-view={name}]").click()
+        self.page.locator(f"nav [data-view={name}][aria-current=page]").wait_for()
 
     def fill_form(self, **values: str) -> None:
         for name, value in values.items():
