@@ -101,6 +101,7 @@ assert not server.mock.directory.exists()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_forked_child_that_exits_leaves_the_server_and_the_world_of_its_parent() -> None:
     done = subprocess.run([sys.executable, "-c", FORKING], cwd=ROOT, capture_output=True, text=True, timeout=600)
