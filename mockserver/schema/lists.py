@@ -29,12 +29,17 @@ class Query(BaseModel):
     """Keys that can occur twice, with the same value."""
 
 
-class Page(Query):
-    """The requested page of a list."""
+class PageAfter(Query):
+    """The requested page of a list that can be paged forward only."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
+
+
+class Page(PageAfter):
+    """The requested page of a list."""
+
     before: str | None = None
 
 

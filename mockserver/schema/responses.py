@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from typing_extensions import TypedDict
 
 from mockserver.schema.containers import MAX_SKILLS, MemoryLimit, NewPolicy, NewSkills
-from mockserver.schema.lists import ListOfObjects, Query, Request
+from mockserver.schema.lists import ListOfObjects, PageAfter, Query, Request
 
 CODE, SHELL = "code_interpreter", "shell"
 """The tools that run in containers."""
@@ -196,12 +196,9 @@ class RetrieveResponse(Query):
     starting_after: int = -1
 
 
-class ListInputItems(Query):
+class ListInputItems(PageAfter):
     """The query of a list of input items, newest first. No documentation has `before` for it."""
 
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    order: Literal["asc", "desc"] = "desc"
-    after: str | None = None
     include: list[Include] = []
 
 
